@@ -30,14 +30,19 @@ public struct RecordingPartWriter: Sendable {
     /// The name of the file.
     public let name: String
     private let path: FilePath
+    /// The folder of the recordings.
+    private let folder: FilePath
     private let handle: WriteFileHandle
     private var writer: RecordingWriter
     /// True once a checkpoint has told of durable bytes: the database may name the part.
     private var hasCheckpoint = false
 
-    fileprivate init(name: String, at path: FilePath, handle: WriteFileHandle, seal: RecordingSeal?) {
+    fileprivate init(
+        name: String, at path: FilePath, in folder: FilePath, handle: WriteFileHandle, seal: RecordingSeal?
+    ) {
         self.name = name
         self.path = path
+        self.folder = folder
         self.handle = handle
         writer = RecordingWriter(handle: handle, seal: seal)
     }
@@ -47,26 +52,32 @@ public struct RecordingPartWriter: Sendable {
 
     /// Appends bytes.
     ///
-    /// - Throws: `FileSystemError` of these bytes or of earlier ones, for example when the disk is full.
-    public mutating func write(_ bytes: ByteBuffer) async throws { try await writer.write(bytes) }
+    /// - Throws: ``StorageFault`` or `FileSystemError` of these bytes or of earlier ones, for example when the disk is full.
+    public mutating func write(_ bytes: ByteBuffer) async throws {
+        do { try await writer.write(bytes) } catch { throw await StorageFault.explaining(error, in: folder) }
+    }
 
     /// Makes as many bytes durable as a file that goes on can have.
     ///
     /// - Returns: The part with its durable bytes: all of a plain file, the whole chunks of a sealed one.
-    /// - Throws: `FileSystemError`.
+    /// - Throws: ``StorageFault``, `FileSystemError`.
     public mutating func checkpoint() async throws -> RecordingPart {
-        let count = try await writer.writeWholeChunks()
-        if count > 0 {
-            try await handle.synchronize()
-            hasCheckpoint = true
+        do {
+            let count = try await writer.writeWholeChunks()
+            if count > 0 {
+                try await handle.synchronize()
+                hasCheckpoint = true
+            }
+            return RecordingPart(name: name, byteCount: count)
+        } catch {
+            throw await StorageFault.explaining(error, in: folder)
         }
-        return RecordingPart(name: name, byteCount: count)
     }
 
     /// Ends the file, and makes all its bytes durable.
     ///
     /// - Returns: The part with all its bytes.
-    /// - Throws: `FileSystemError`. The file is closed also then.
+    /// - Throws: ``StorageFault``, `FileSystemError`. The file is closed also then.
     public mutating func finish() async throws -> RecordingPart {
         do {
             try await writer.finish()
@@ -74,7 +85,7 @@ public struct RecordingPartWriter: Sendable {
         } catch {
             await writer.abandon()
             try? await handle.close()
-            throw error
+            throw await StorageFault.explaining(error, in: folder)
         }
         try await handle.close()
         return RecordingPart(name: name, byteCount: writer.byteCount)
@@ -113,8 +124,16 @@ extension RecordingStore {
     ///   - upload: The upload.
     ///   - stem: A name that no other part has, of lower-case letters, digits and `-`.
     /// - Returns: The writer. The caller ends it, by `finish()` or `discard()`.
-    /// - Throws: `FileSystemError`.
+    /// - Throws: ``StorageFault``, `FileSystemError`.
     public func beginPart(of upload: String, stem: String) async throws -> RecordingPartWriter {
+        do {
+            return try await newPart(of: upload, stem: stem)
+        } catch {
+            throw await StorageFault.explaining(error, in: directory)
+        }
+    }
+
+    private func newPart(of upload: String, stem: String) async throws -> RecordingPartWriter {
         let folder = directory.appending(partsKey(of: upload))
         do {
             try await FileSystem.shared.createDirectory(
@@ -128,7 +147,8 @@ extension RecordingStore {
             forWritingAt: path,
             options: .init(
                 existingFile: .none, newFile: .init(permissions: .ownerReadWrite, transactionalCreation: false)))
-        let part = RecordingPartWriter(name: name, at: path, handle: handle, seal: seal(for: name))
+        let part = RecordingPartWriter(
+            name: name, at: path, in: directory, handle: handle, seal: seal(for: name))
         do {
             try await flush(folder)
         } catch {
@@ -141,13 +161,13 @@ extension RecordingStore {
 
     /// Reads the durable bytes of a part, piece by piece.
     ///
-    /// - Throws: ``RecordingError`` if the file is missing, too short or damaged; `Errno`; the error of `body`.
+    /// - Throws: ``StorageFault``; ``RecordingError`` if the file is missing, too short or damaged; `Errno`; the error of `body`.
     public func read(
         _ part: RecordingPart, of upload: String, isolation: isolated (any Actor)? = #isolation,
         _ body: (ByteBuffer) async throws -> Void
     ) async throws {
         let path = directory.appending(partsKey(of: upload)).appending(part.name)
-        guard let file = try await RecordingDescriptor(path: path) else { throw RecordingError(.damaged) }
+        guard let file = try await descriptor(of: path) else { throw RecordingError(.damaged) }
         let seal: RecordingSeal?
         if part.name.hasSuffix(Self.sealedSuffix) {
             let header = try await file.read(RecordingSeal.headerSize, at: 0)
@@ -191,24 +211,32 @@ extension RecordingStore {
     ///   - part: A part that was finished.
     ///   - upload: Its upload.
     ///   - key: The key, from ``key(for:)``: the stem of the part, and an extension.
-    /// - Throws: `Errno`, `FileSystemError`.
+    /// - Throws: ``StorageFault``, `Errno`, `FileSystemError`.
     public func publish(_ part: RecordingPart, of upload: String, as key: String) async throws {
         guard let target = path(of: key) else { preconditionFailure("invalid key") }
         let source = directory.appending(partsKey(of: upload)).appending(part.name)
-        try await NIOThreadPool.singleton.runIfActive {
-            guard link(source.string, target.string) == 0 || errno == EEXIST else { throw Errno(rawValue: errno) }
+        do {
+            try await NIOThreadPool.singleton.runIfActive {
+                guard link(source.string, target.string) == 0 || errno == EEXIST else { throw Errno(rawValue: errno) }
+            }
+            try await flush(directory)
+        } catch {
+            throw await StorageFault.explaining(error, in: directory)
         }
-        try await flush(directory)
     }
 
     /// Moves a part that no row of the database names to the key of a recording.
     ///
-    /// - Throws: `FileSystemError`.
+    /// - Throws: ``StorageFault``, `FileSystemError`.
     public func move(_ part: RecordingPart, of upload: String, to key: String) async throws {
         guard let target = path(of: key) else { preconditionFailure("invalid key") }
         let source = directory.appending(partsKey(of: upload)).appending(part.name)
-        try await FileSystem.shared.moveItem(at: source, to: target)
-        try await flush(directory)
+        do {
+            try await FileSystem.shared.moveItem(at: source, to: target)
+            try await flush(directory)
+        } catch {
+            throw await StorageFault.explaining(error, in: directory)
+        }
     }
 
     private func flush(_ folder: FilePath) async throws {

@@ -24,8 +24,16 @@ extension RecordingStore {
     /// - Parameters:
     ///   - name: A name of lower-case letters, digits, `-` and `.` that belongs to this content alone.
     ///   - contents: The receipt.
-    /// - Throws: `FileSystemError` when it cannot be stored, for example because the disk is full.
+    /// - Throws: ``StorageFault`` or `FileSystemError` when it cannot be stored, for example because the disk is full.
     public func keepReceipt(_ name: String, _ contents: [UInt8]) async throws {
+        do {
+            try await write(contents, toReceipt: name)
+        } catch {
+            throw await StorageFault.explaining(error, in: directory)
+        }
+    }
+
+    private func write(_ contents: [UInt8], toReceipt name: String) async throws {
         do {
             try await FileSystem.shared.createDirectory(
                 at: receipts, withIntermediateDirectories: false, permissions: .ownerReadWriteExecute)

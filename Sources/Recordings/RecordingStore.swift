@@ -49,12 +49,23 @@ public struct RecordingStore: Sendable {
     /// A link in the place of a file is not followed: it could lead to any file that the server may read.
     ///
     /// - Parameter key: A key of this store, as in the database.
-    /// - Returns: The recording, or nil if it is missing.
-    /// - Throws: ``RecordingError``; `Errno`.
+    /// - Returns: The recording, or nil if it alone is missing.
+    /// - Throws: ``StorageFault``, also if the whole folder is missing; ``RecordingError``; `Errno`.
     public func open(key: String) async throws -> RecordingFile? {
-        guard let path = path(of: key), let file = try await RecordingDescriptor(path: path) else { return nil }
+        guard let path = path(of: key), let file = try await descriptor(of: path) else { return nil }
         guard key.hasSuffix(Self.sealedSuffix) else { return RecordingFile(plain: file, at: path) }
         return try await RecordingFile(sealed: file, at: path, name: key, keys: keys)
+    }
+
+    /// Opens a file; nil if it alone is missing.
+    func descriptor(of path: FilePath) async throws -> RecordingDescriptor? {
+        do {
+            if let file = try await RecordingDescriptor(path: path) { return file }
+        } catch {
+            throw await StorageFault.explaining(error, in: directory)
+        }
+        try await StorageFault.check(directory)
+        return nil
     }
 
     /// The path of a recording; nil if the text cannot be a key.
@@ -76,7 +87,7 @@ public struct RecordingStore: Sendable {
     ///   - key: The key of the new recording, from ``key(for:)``.
     ///   - body: Writes the bytes. When it returns, they are flushed and the file is renamed.
     /// - Returns: The value of `body`.
-    /// - Throws: `FileSystemError` when the bytes cannot be stored; the error of `body`.
+    /// - Throws: ``StorageFault`` when the folder cannot be used; `FileSystemError`; the error of `body`.
     public func write<Result: Sendable>(
         key: String, _ body: (inout RecordingWriter) async throws -> Result
     ) async throws -> Result {
@@ -112,20 +123,26 @@ public struct RecordingStore: Sendable {
         } catch {
             // Another task: `FileSystem` does nothing in a cancelled task, and this one may be cancelled.
             await Task { _ = try? await remove(key: key) }.value
-            throw error
+            throw await StorageFault.explaining(error, in: directory)
         }
     }
 
     /// Removes a recording, and the rest of one that was not completed.
     ///
-    /// A missing file is not an error.
+    /// A missing file is not an error, but a missing folder is one: the file may come back with it.
     ///
-    /// - Throws: `FileSystemError` when a file cannot be removed.
+    /// - Throws: ``StorageFault`` when the folder cannot be used; `FileSystemError` when a file cannot be removed.
     public func remove(key: String) async throws {
         guard let path = path(of: key) else { return }
-        for path in [directory.appending(key + Self.temporarySuffix), path] {
-            _ = try await FileSystem.shared.removeItem(at: path, strategy: .sequential)
+        var count = 0
+        do {
+            for path in [directory.appending(key + Self.temporarySuffix), path] {
+                count += try await FileSystem.shared.removeItem(at: path, strategy: .sequential)
+            }
+        } catch {
+            throw await StorageFault.explaining(error, in: directory)
         }
+        if count == 0 { try await StorageFault.check(directory) }
     }
 
     private static func isKeyByte(_ byte: UInt8) -> Bool {

@@ -41,6 +41,8 @@ enum ProblemPart {
         case .checksumMismatch: "the bytes do not match `Upload-Checksum`; the server keeps none of them"
         case .internalError: "a fault of the server; the log has it under `request_id`"
         case .storageFull: "no room for the recording"
+        case .storageUnavailable:
+            "the folder of recordings is [missing, read-only or fails](operations.md#the-folder-of-recordings-is-away); come back after `Retry-After`"
         case .unavailable:
             "the database cannot answer in time, or a newer release has written the data; come back after `Retry-After`"
         }

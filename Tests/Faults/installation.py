@@ -64,9 +64,9 @@ class Server:
         return await self.readiness() == 200
 
     async def readiness(self):
-        """The status of the readiness route; None without an answer. Without a database, the answer takes five seconds."""
+        """The status of the readiness route; None without an answer."""
         try:
-            return (await request(self.port, "GET", "/health/ready", limit=5 + 5 * SLOWNESS))[0]
+            return (await request(self.port, "GET", "/health/ready", limit=3 * SLOWNESS))[0]
         except Unanswered:
             return None
 

@@ -46,7 +46,7 @@ async def rolling_restart(world, cohort):
             f"{person.refreshes} refreshes of a sign-in, none refused; the slowest server ended in {longest:.1f} s")
 
 
-@fault("`UPLOAD_DIR` disappears for 4 s", "readiness is 503; an upload is refused; streams and reports go on")
+@fault("`UPLOAD_DIR` disappears for 4 s", "readiness and an upload are 503; streams and reports go on")
 async def folder_away(world, cohort):
     away = world.disk / "away"
     os.rename(world.recordings, away)
@@ -55,7 +55,7 @@ async def folder_away(world, cohort):
             return [await server.readiness() for server in world.servers] == [503] * len(world.servers)
         await happens("no server is ready", none_is_ready, 10 * SLOWNESS)
         status = await one_upload(world)
-        demand(status is None or status >= 500, f"an upload without a folder got {status}")
+        demand(status == 503, f"an upload without a folder got {status}")
         await cohort.load(3)
     finally:
         os.rename(away, world.recordings)

@@ -47,7 +47,7 @@ struct ProblemTests {
             (.unsupportedMedia, 415), (.noSuchRange, 416), (.invalid, 422), (.upgradeRequired, 426),
             (.tooManyRequests, 429), (.tooSlow, 408), (.gone, 410), (.preconditionFailed, 412), (.locked, 423),
             (.checksumMismatch, 460), (.preconditionRequired, 428),
-            (.internalError, 500), (.unavailable, 503), (.storageFull, 507),
+            (.internalError, 500), (.unavailable, 503), (.storageUnavailable, 503), (.storageFull, 507),
         ]
         for (kind, code) in table { #expect(kind.status.code == code, "\(kind)") }
         #expect(table.count == Problem.Kind.allCases.count)
@@ -153,9 +153,12 @@ struct ErrorTableTests {
     }
 
     @Test(
-        "A full disk gets 507, and any other error of the disk 500",
+        "A full disk gets 507, a disk or folder that cannot be used 503, and a fault of ours 500",
         arguments: [
-            (Errno.noSpace, Problem.Kind.storageFull), (.diskQuotaExceeded, .storageFull), (.ioError, .internalError),
+            (Errno.noSpace, Problem.Kind.storageFull), (.diskQuotaExceeded, .storageFull),
+            (.ioError, .storageUnavailable), (.readOnlyFileSystem, .storageUnavailable),
+            (.permissionDenied, .storageUnavailable), (.staleNFSFileHandle, .storageUnavailable),
+            (.noSuchFileOrDirectory, .internalError), (.tooManyOpenFiles, .internalError),
         ])
     func disk(_ errno: Errno, _ kind: Problem.Kind) {
         let error = FileSystemError(

@@ -3,9 +3,9 @@ import HTTPTypes
 import Hummingbird
 import Logging
 import NIOCore
-import NIOFileSystem
 import NIOHTTP1
 import Postgres
+import Recordings
 import Store
 
 /// Turns every error into a response, and gives every response its `X-Request-Id`.
@@ -39,8 +39,13 @@ struct ErrorMiddleware: RouterMiddleware {
             var metadata: Logger.Metadata = ["error": "\(error)"]
             if (error as? PostgresError)?.isOfUnnamedPooler ?? false { metadata["remedy"] = "\(UnnamedPooler.remedy)" }
             logger.error("request failed", metadata: metadata)
-        } else if problem.kind == .unavailable || problem.kind == .storageFull {
-            logger.warning("request refused", metadata: ["error": "\(error)"])
+        } else if [.unavailable, .storageFull, .storageUnavailable].contains(problem.kind) {
+            var metadata: Logger.Metadata = ["error": "\(error)"]
+            if let fault = error as? StorageFault {
+                metadata["folder"] = "\(fault.folder)"
+                metadata["remedy"] = "\(fault.remedy)"
+            }
+            logger.warning("request refused", metadata: metadata)
         }
     }
 
@@ -60,10 +65,9 @@ struct ErrorMiddleware: RouterMiddleware {
         case Passwords.Failure.overloaded:
             Problem(.unavailable, "Too many sign-ins at once. Try again in a moment.")
         case Passwords.Failure.unacceptable(let rule): Problem.invalid("password", rule)
-        case let error as FileSystemError where isDiskFull(error):
-            Problem(.storageFull, "There is no room for the recording. Ask your administrator.").closing()
+        case let fault as StorageFault: problem(for: fault.code)
         case let error as any HTTPResponseError: problem(forStatus: error.status)
-        default: .unexpected
+        default: problem(ofFile: error)
         }
     }
 
@@ -144,8 +148,26 @@ struct ErrorMiddleware: RouterMiddleware {
         }
     }
 
-    private static func isDiskFull(_ error: FileSystemError) -> Bool {
-        error.systemCallErrno.map { $0 == .noSpace || $0 == .diskQuotaExceeded } ?? false
+    private static func problem(for code: StorageFault.Code) -> Problem {
+        switch code {
+        case .full: Problem(.storageFull, "There is no room for the recording. Ask your administrator.").closing()
+        case .missing: away("is missing. The operator has to mount or restore it")
+        case .forbidden: away("does not let the server in. The operator has to correct its owner and mode")
+        case .readOnly: away("is read-only. The operator has to mount it for writing")
+        case .failing: away("fails. The operator has to look at its disk or its file server")
+        }
+    }
+
+    private static func away(_ mend: String) -> Problem {
+        Problem(.storageUnavailable, "The folder of recordings (UPLOAD_DIR) \(mend). Then send this again.").closing()
+    }
+
+    /// The problem for the error of a file.
+    ///
+    /// The store of recordings tells of its folder by ``StorageFault``. A single file that is missing is a fault of ours.
+    private static func problem(ofFile error: any Error) -> Problem {
+        guard let code = StorageFault.code(of: error), code != .missing else { return .unexpected }
+        return problem(for: code)
     }
 }
 
@@ -154,11 +176,6 @@ extension PostgresError {
     fileprivate var answer: ServerFields? {
         server ?? underlying.lazy.compactMap { ($0 as? PostgresError)?.answer }.first
     }
-}
-
-extension FileSystemError {
-    /// The system's reason, when a system call failed.
-    fileprivate var systemCallErrno: Errno? { (cause as? FileSystemError.SystemCallError)?.errno }
 }
 
 /// A pooler that stands between the server and its database, and that no setting names.

@@ -34,6 +34,7 @@ struct Problem: Error, Sendable {
         case checksumMismatch = "checksum-mismatch"
         case internalError = "internal-error"
         case storageFull = "storage-full"
+        case storageUnavailable = "storage-unavailable"
         case unavailable
 
         var status: HTTPResponse.Status {
@@ -59,7 +60,7 @@ struct Problem: Error, Sendable {
             case .checksumMismatch: .init(code: 460, reasonPhrase: "Checksum Mismatch")
             case .internalError: .internalServerError
             case .storageFull: .init(code: 507, reasonPhrase: "Insufficient Storage")
-            case .unavailable: .serviceUnavailable
+            case .unavailable, .storageUnavailable: .serviceUnavailable
             }
         }
 
@@ -88,6 +89,7 @@ struct Problem: Error, Sendable {
             case .checksumMismatch: "The checksum does not match"
             case .internalError: "Something went wrong here"
             case .storageFull: "No room for the recording"
+            case .storageUnavailable: "The folder of recordings cannot be used"
             case .unavailable: "Not available right now"
             }
         }
@@ -135,6 +137,8 @@ struct Problem: Error, Sendable {
         // RFC 9110, 15.5.2: a 401 "MUST send a WWW-Authenticate header field".
         case .unauthorized: headers[.wwwAuthenticate] = "Bearer"
         case .unavailable: headers[.retryAfter] = "2"
+        // An operator has to act first.
+        case .storageUnavailable: headers[.retryAfter] = "10"
         default: break
         }
     }

@@ -21,7 +21,8 @@ struct UploadMetrics: Sendable {
     ///
     /// Each has a series from the start, which makes its first occurrence visible as a change.
     private static let reasons: [Problem.Kind] = [
-        .tooLarge, .unsupportedMedia, .invalid, .conflict, .storageFull, .unavailable, .internalError,
+        .tooLarge, .unsupportedMedia, .invalid, .conflict, .storageFull, .storageUnavailable, .unavailable,
+        .internalError,
     ]
 
     init(metrics: any MetricsFactory) {

@@ -120,7 +120,7 @@ struct UploadReception: Sendable {
         let reason =
             switch problem.kind {
             case _ where isBrokenOff: "The upload broke off before the recording was complete."
-            case .internalError, .unavailable: "The recording could not be stored."
+            case .internalError, .unavailable, .storageUnavailable: "The recording could not be stored."
             default: problem.detail
             }
         // Unstructured: after a disconnect this task is cancelled, and the watchers would wait forever.

@@ -52,6 +52,7 @@ struct InstallationFault: Error, Equatable {
         case let failure as StageFailure where failure.fault == .installation:
             self.init(failure.code == .unavailable ? .stage : .program, failure.detail)
         case let error as RecordingError where error.code == .unknownKey: self.init(.key, "\(error)")
+        case let fault as StorageFault: self.init(.recordings, "UPLOAD_DIR cannot be used: \(fault)")
         // The worker opens recordings, and makes directories and files of its own. Only a stage reads a recording.
         case let error as Errno: self.init(.workFolder, "a file of the worker: \(error)")
         case let error as FileSystemError:
@@ -73,6 +74,8 @@ extension RecordingStore {
     func openForWork(key: String) async throws -> RecordingFile? {
         do {
             if let recording = try await open(key: key) { return recording }
+        } catch let fault as StorageFault {
+            throw InstallationFault(.recordings, "UPLOAD_DIR cannot be used: \(fault)")
         } catch let error as Errno {
             throw InstallationFault(.recordings, "a recording in UPLOAD_DIR cannot be opened: \(error)")
         }
@@ -98,6 +101,8 @@ extension RecordingStore {
                 if try await open(key: key) == nil { count += 1 }
             } catch is RecordingError {
                 // The file is there.
+            } catch let fault as StorageFault {
+                throw InstallationFault(.recordings, "UPLOAD_DIR cannot be used: \(fault)")
             } catch let error as Errno {
                 throw InstallationFault(.recordings, "a recording in UPLOAD_DIR cannot be opened: \(error)")
             }

@@ -128,10 +128,11 @@ struct UploadPatch: Sendable {
                         "cannot end a refused upload", metadata: ["upload": "\(id)", "error": "\(error)"])
                 }
             }.value
-        } else if problem.kind == .internalError || problem.kind == .storageFull || problem.kind == .unavailable {
+        } else if [.internalError, .storageFull, .storageUnavailable, .unavailable].contains(problem.kind) {
             route.metrics.failed(with: problem.kind)
         }
-        return problem.kind == .internalError ? error : problem.closing()
+        // The log has the error itself, with the folder and the remedy.
+        return problem.kind == .internalError || error is StorageFault ? error : problem.closing()
     }
 
     /// Why this request is not the writer any more.
