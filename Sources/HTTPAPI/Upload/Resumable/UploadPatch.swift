@@ -117,6 +117,12 @@ struct UploadPatch: Sendable {
             return Problem(.malformed, "The body broke off. Ask by HEAD where to continue.").closing()
         }
         let problem = ErrorMiddleware.problem(for: error)
+        // Another request has ended the upload, and removed its files under this one.
+        if problem.kind == .internalError, let reading = try? await route.uploads.upload(id, as: principal),
+            reading.upload.state(at: reading.now) == .ended
+        {
+            return Problem.uploadGone.closing()
+        }
         if problem.kind == .unsupportedMedia {
             route.metrics.failed(with: problem.kind)
             // Unstructured: this task may be cancelled.
