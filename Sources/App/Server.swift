@@ -120,6 +120,7 @@ public struct Server: Sendable {
             RetentionSweeper(settings: settings.retention, store: stores.retention, clock: clock, logger: logger),
             attemptLimit(stores),
             EstimateRefresher(queue: stores.queue, clock: clock, logger: logger),
+            BacklogReader(stores: stores, metrics: metrics, clock: clock, logger: logger),
         ]
         // It ends after everything that makes transitions.
         services.append(

@@ -116,8 +116,21 @@ COMMENT ON FUNCTION app.record_repeats IS
     'Records repeats of accesses that already have a record, one record for each index of the arrays. The ages are the '
     'times since the first and the last of the repeats, a day at most. Ignores a sign-in of another user';
 
-REVOKE ALL ON FUNCTION app.protect_audit, app.record_removal, app.audit_interval, app.record_access, app.record_repeats
+CREATE OR REPLACE FUNCTION app.audit_record_count() RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
+BEGIN
+    RETURN coalesce(pg_sequence_last_value('app.audit_log_id_seq'), 0);
+END
+$$;
+COMMENT ON FUNCTION app.audit_record_count IS
+    'How many records the audit log has had, removed ones included, and the few of transactions that were rolled back';
+
+REVOKE ALL ON FUNCTION app.protect_audit, app.record_removal, app.audit_interval, app.record_access, app.record_repeats,
+    app.audit_record_count
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
-GRANT EXECUTE ON FUNCTION app.record_access, app.record_repeats TO therapybridge_server;
+GRANT EXECUTE ON FUNCTION app.record_access, app.record_repeats, app.audit_record_count TO therapybridge_server;
 
 COMMIT;

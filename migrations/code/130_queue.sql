@@ -502,13 +502,35 @@ COMMENT ON FUNCTION app.retry_session IS
     'counted anew. The acting user needs the right to manage the session; members of the owner may retry any session. Raises '
     'P0002 for an unknown session, 23514 if the session has not failed, or with "again" is not finished, or has no recording';
 
+CREATE OR REPLACE FUNCTION app.queue_backlog() RETURNS TABLE (waiting bigint, oldest double precision)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, app, pg_temp
+SET jit = off SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+DECLARE
+    most CONSTANT integer := 10000;
+    present CONSTANT timestamptz := clock_timestamp();
+BEGIN
+    -- The condition is that of app.claim_session.
+    RETURN QUERY
+    SELECT count(*), coalesce(greatest(date_part('epoch', present - min(q.queued_at)), 0), 0)
+    FROM (SELECT l.queued_at FROM session_leases l JOIN session_progress p ON p.session_id = l.session_id
+          WHERE l.worker IS NULL AND p.status = 'pending' OR l.leased_until < present AND p.status <> 'uploading'
+          ORDER BY l.queued_at LIMIT most) AS q;
+END
+$$;
+COMMENT ON FUNCTION app.queue_backlog IS
+    'How many sessions a worker could claim now, at most 10,000, and the seconds since the oldest of these joined the queue';
+
 REVOKE ALL ON FUNCTION app.queue_after_progress, app.queue_after_recording, app.queue_after_correction,
     app.patient_served_at, app.queue_patient, app.correct_turn, app.restore_patient_queue, app.set_max_attempts, app.use_attempt,
     app.lapse_reason, app.fail_lapsed_sessions, app.note_turn, app.claim_session, app.keep_lease, app.has_lease,
-    app.queue_again, app.give_lease_back, app.end_attempt, app.claimed_patient, app.cancel_session, app.retry_session
+    app.queue_again, app.give_lease_back, app.end_attempt, app.claimed_patient, app.cancel_session, app.retry_session,
+    app.queue_backlog
     FROM PUBLIC, therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.claim_session, app.keep_lease TO therapybridge_server, therapybridge_pipeline;
 GRANT EXECUTE ON FUNCTION app.set_max_attempts, app.fail_lapsed_sessions, app.has_lease, app.give_lease_back,
-    app.end_attempt, app.claimed_patient, app.cancel_session, app.retry_session TO therapybridge_server;
+    app.end_attempt, app.claimed_patient, app.cancel_session, app.retry_session, app.queue_backlog TO therapybridge_server;
 
 COMMIT;

@@ -32,6 +32,9 @@ package struct MetricDescription: Sendable {
 package enum MetricDescriptions {
     /// The metrics, sorted by name.
     package static let all: [MetricDescription] = [
+        .counter(
+            "therapybridge_audit_records_total",
+            "Records that the audit log has had, of all servers and programs."),
         .counter("therapybridge_backstop_delivered_total", "Changes that only the poll found; 0 in a healthy server."),
         .gauge(
             "therapybridge_build_info",
@@ -130,6 +133,12 @@ package enum MetricDescriptions {
         .gauge("therapybridge_process_resident_memory_bytes", "Resident memory."),
         .gauge(
             "therapybridge_process_start_time_seconds", "Start time of the process, in seconds since the Unix epoch."),
+        .gauge(
+            "therapybridge_queue_oldest_seconds",
+            "Time since the oldest session that a worker could claim joined the queue, of all servers; 0 without one."),
+        .gauge(
+            "therapybridge_queue_waiting",
+            "Sessions that a worker could claim now, of all servers; at most 10,000 are counted."),
         .counter(
             "therapybridge_requests_limited_total",
             "Requests that the server answered with 429, by the limit of requests in a second.", labels: ["limit"]),
