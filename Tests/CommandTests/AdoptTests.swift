@@ -37,11 +37,15 @@ import Testing
         return try #require(lines.first)
     }
 
-    /// Follows `docs/operations.md`, "Restore a dump".
+    /// Follows `docs/operations.md`, "Back up" and "Restore a dump".
     private func restore(_ source: TestDatabase, into cluster: LocalPostgres) async throws -> TestDatabase {
         let dump = TestCluster.newDirectory() + ".dump"
         let programs = source.cluster.programDirectory
-        let dumped = try await runProgram(programs + "/pg_dump", ["-Fc", "-n", "app", "-f", dump, source.url()])
+        let dumped = try await runProgram(
+            programs + "/pg_dump",
+            [
+                "--enable-row-security", "--role=therapybridge_owner", "-n", "app", "-Fc", "-f", dump, source.url(),
+            ])
         try #require(dumped.status == 0, "\(dumped.errorOutput)")
         try await TestDatabase(cluster: cluster, name: "postgres").query("CREATE DATABASE bridge")
         let target = TestDatabase(cluster: cluster, name: "bridge")
