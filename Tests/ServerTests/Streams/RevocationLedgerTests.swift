@@ -88,7 +88,8 @@ import Testing
             for (session, states) in entry.states {
                 if let limit = limits[RightsLedgerKey(client: entry.client, session: session)] {
                     let late = states.filter { $0.version > limit }
-                    #expect(late.isEmpty, "client \(entry.client) may not see what follows version \(limit) of \(session)")
+                    #expect(
+                        late.isEmpty, "client \(entry.client) may not see what follows version \(limit) of \(session)")
                 } else {
                     let transitions = try #require(committed[session])
                     let first = try #require(states.map(\.version).min())
