@@ -53,10 +53,6 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 SWIFT_SOURCES := Package.swift Sources Tests
 
-# Every debug build has the same options. With other options, SwiftPM compiles everything once more. An index would serve editors
-# alone, and takes longer than a tenth of the build.
-DEBUG := --disable-index-store
-
 # What "swift build -c release --product therapybridge" made. BINARY names one that is elsewhere.
 RELEASE := $(or $(BINARY),.build/release/therapybridge)
 
@@ -72,17 +68,17 @@ run: packages-build ## Build and run the server with its own PostgreSQL and demo
 
 # A demo does not need the optimizer.
 program:
-	swift build $(DEBUG) --product therapybridge
+	swift build --product therapybridge
 
 test: packages-test ## Run all tests, with their own PostgreSQL; FILTER=StreamOrder for the suites with that name
-	swift test $(DEBUG) $(if $(FILTER),--filter '$(FILTER)')
+	swift test $(if $(FILTER),--filter '$(FILTER)')
 
 test-recordings: packages-recordings ## Upload several hundred recordings of every shape, and check what becomes of each
-	swift build $(DEBUG) --product therapybridge
+	swift build --product therapybridge
 	exec Tests/Recordings/run .build/debug/therapybridge $(RECORDINGS)
 
 docs: packages-docs schema ## Write the generated parts of docs/, and all of it as a site to .data/site
-	WRITE_DOCS=1 swift test $(DEBUG) --filter DocumentTests
+	WRITE_DOCS=1 swift test --filter DocumentTests
 	$(DOCS_PYTHON)/bin/mkdocs build --config-file .mkdocs/mkdocs.yml
 
 lint: ## Check the format of the sources
@@ -96,7 +92,7 @@ migrate: packages-build ## Apply the migrations to the database of DATABASE_MIGR
 	.build/release/therapybridge migrate up
 
 schema: packages-run ## Write docs/schema.md and the checksums of migrations/code
-	swift build $(DEBUG) --product write-schema
+	swift build --product write-schema
 	.build/debug/write-schema .
 
 bench: packages-run packages-peers ## Measure the server and its peers, and write docs/benchmarks.md; BENCH="--quick" to try it
@@ -104,39 +100,39 @@ bench: packages-run packages-peers ## Measure the server and its peers, and writ
 	exec .build/release/bench --python-environment $(PEER_PYTHON) $(or $(BENCH),--write docs/benchmarks.md)
 
 fuzz: packages-fuzz ## Send hostile input to the parsers and to a running server; FUZZ="--max-examples 500" for more
-	FUZZ_CASES=300 swift test $(DEBUG) --filter Property
-	swift build $(DEBUG) --product therapybridge
+	FUZZ_CASES=300 swift test --filter Property
+	swift build --product therapybridge
 	exec Tests/Fuzz/run .build/debug/therapybridge $(FUZZ_PYTHON) $(FUZZ)
 
 test-workers: packages-workers ## Kill workers at random moments, and let workers of three kinds race; WORKERS="--seed 7" to repeat
-	swift build $(DEBUG) --product therapybridge
+	swift build --product therapybridge
 	Tests/Workers/run .build/debug/therapybridge kills $(WORKERS)
 	exec Tests/Workers/run .build/debug/therapybridge race $(WORKERS)
 
 test-uploads: packages-uploads packages-test ## Upload with tuspy, a client of tus: lost connections, killed servers, encryption; and in every state of the database
-	swift build $(DEBUG) --product therapybridge
-	UPLOAD_STATES=all swift test $(DEBUG) --filter UploadStateTests
+	swift build --product therapybridge
+	UPLOAD_STATES=all swift test --filter UploadStateTests
 	Tests/Uploads/run .build/debug/therapybridge $(UPLOADS_PYTHON) resume
 	UPLOADS_KEY=1 exec Tests/Uploads/run .build/debug/therapybridge $(UPLOADS_PYTHON) resume
 
 test-clients: packages-clients ## Use the API with generated clients, with the streams' clients of PyPI, and from a page of another website; CLIENTS=streams for one suite
-	swift build $(DEBUG) --product therapybridge
+	swift build --product therapybridge
 	exec Tests/Clients/run .build/debug/therapybridge $(CLIENTS_PYTHON) $(CLIENTS)
 
 test-page: packages-test ## Drive Chromium through the most important journeys of the page
-	swift build $(DEBUG) --product therapybridge
+	swift build --product therapybridge
 	exec Tests/Browsers/run .build/debug/therapybridge /usr chromium --quick
 
 test-browsers: packages-browsers ## Drive Chromium, Firefox and WebKitGTK through the page, and write docs/browsers.md; BROWSERS="chromium" for one
-	swift build $(DEBUG) --product therapybridge
+	swift build --product therapybridge
 	exec Tests/Browsers/run .build/debug/therapybridge $(BROWSERS_PYTHON) $(or $(BROWSERS),--write)
 
 pictures: packages-test ## Take the pictures of the README anew
-	swift build $(DEBUG) --product therapybridge
+	swift build --product therapybridge
 	exec Tests/Browsers/run .build/debug/therapybridge /usr chromium --journey '^front page$$' --images docs/images
 
 test-webhooks: packages-webhooks ## Verify deliveries of webhooks with a library of Standard Webhooks
-	swift build $(DEBUG) --product therapybridge
+	swift build --product therapybridge
 	exec Tests/Webhooks/run .build/debug/therapybridge $(WEBHOOKS_PYTHON)
 
 package: packages-build ## Make a Debian package from what "swift build -c release --product therapybridge" left in .build
@@ -155,19 +151,19 @@ test-image: packages-image ## Build the OCI image with buildah on a base from de
 	$(AS_ROOT) Tests/Package/image $(RELEASE)
 
 test-proxies: packages-proxies ## Use the server through nginx, HAProxy, Caddy and Apache, and write docs/proxies.md
-	swift build $(DEBUG) --product therapybridge
+	swift build --product therapybridge
 	exec Tests/Proxies/run .build/debug/therapybridge --write $(PROXIES)
 
 test-faults: packages-faults ## Let servers, PostgreSQL, disks and networks fail under load, and write docs/reliability.md; DURATION=8h for a soak, FAULTS="--only frozen" for some
-	swift build $(DEBUG) --product therapybridge
+	swift build --product therapybridge
 	exec Tests/Faults/run .build/debug/therapybridge $(if $(DURATION),--duration $(DURATION)) $(or $(FAULTS),$(if $(DURATION),,--write))
 
 test-postgres: packages-test packages-postgres ## Run the tests of the database, of streams and of migrations on PostgreSQL 16, 17 and 18; VERSIONS="18" for one
-	swift build $(DEBUG) --build-tests
+	swift build --build-tests
 	exec Tests/Versions/run .data/postgres $(VERSIONS)
 
 test-monitoring: packages-monitoring ## Test the alert rules with promtool, and the rules and the dashboard with a Prometheus that scrapes a server
-	swift build $(DEBUG) --product therapybridge
+	swift build --product therapybridge
 	exec Tests/Monitoring/run .build/debug/therapybridge
 
 test-uploads-large: packages-uploads ## Eight uploads of 500 MB at once, half of them cut five times; UPLOADS=50 for 50 MB each
@@ -179,7 +175,7 @@ estimates: packages-recordings ## Measure the estimates of remaining time; ESTIM
 	exec Tests/Estimates/run .build/release/therapybridge $(ESTIMATES)
 
 bombs: packages-test ## Transcribe files that were made to cost memory or time; BOMBS_SEED=7 BOMBS_COUNT=1 for one of a seed
-	BOMBS=long $(if $(BOMBS_SEED),BOMBS_SEED=$(BOMBS_SEED)) $(if $(BOMBS_COUNT),BOMBS_COUNT=$(BOMBS_COUNT)) TEST_SLOWNESS=$(or $(TEST_SLOWNESS),4) swift test $(DEBUG) --filter 'BombTests|BombQueueTests'
+	BOMBS=long $(if $(BOMBS_SEED),BOMBS_SEED=$(BOMBS_SEED)) $(if $(BOMBS_COUNT),BOMBS_COUNT=$(BOMBS_COUNT)) TEST_SLOWNESS=$(or $(TEST_SLOWNESS),4) swift test --filter 'BombTests|BombQueueTests'
 
 # The packages of servers would start them, and PostgreSQL's would make a cluster. Nothing here needs those. Exit status
 # 101 of policy-rc.d forbids the scripts of a package to start a service.
