@@ -160,7 +160,7 @@ test-faults: packages-faults ## Let servers, PostgreSQL, disks and networks fail
 
 test-postgres: packages-test packages-postgres ## Run the tests of the database, of streams and of migrations on PostgreSQL 16, 17 and 18; VERSIONS="18" for one
 	swift build --build-tests
-	exec Tests/Versions/run .data/postgres $(VERSIONS)
+	exec Tests/Versions/run .build/postgres $(VERSIONS)
 
 test-monitoring: packages-monitoring ## Test the alert rules with promtool, and the rules and the dashboard with a Prometheus that scrapes a server
 	swift build --product therapybridge
@@ -224,9 +224,10 @@ packages-monitoring:
 	$(call install,$(RUN_PACKAGES) prometheus python3)
 
 # Servers of PostgreSQL that Debian does not have.
+# Not in .data, which the demo opens to its own account alone: for root, PostgreSQL runs as another one.
 packages-postgres:
 	$(call install,python3 python3-venv)
-	@Tests/Versions/install .data/postgres
+	@Tests/Versions/install .build/postgres
 
 packages-fuzz:
 	$(call install,$(FUZZ_PACKAGES))
