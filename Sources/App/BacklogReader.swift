@@ -33,22 +33,9 @@ struct BacklogReader: Service {
     }
 
     func run() async throws {
-        await cancelWhenGracefulShutdown {
-            // While the database is away, one line in the log is enough.
-            var hasFailed = false
-            while !Task.isCancelled {
-                do {
-                    try await read()
-                    hasFailed = false
-                } catch {
-                    if !Task.isCancelled, !hasFailed {
-                        logger.notice("the queue is not measured; trying again", metadata: ["error": "\(error)"])
-                    }
-                    hasFailed = true
-                }
-                try? await clock.sleep(for: Self.interval)
-            }
-        }
+        await repeatUntilShutdown(
+            every: Self.interval, on: clock, logger, failure: "the queue is not measured; trying again"
+        ) { try await read() }
     }
 
     private func read() async throws {

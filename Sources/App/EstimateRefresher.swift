@@ -15,21 +15,8 @@ struct EstimateRefresher: Service {
     let logger: Logger
 
     func run() async throws {
-        await cancelWhenGracefulShutdown {
-            // While the database is away, one line in the log is enough.
-            var hasFailed = false
-            while !Task.isCancelled {
-                do {
-                    try await queue.refreshEstimates()
-                    hasFailed = false
-                } catch {
-                    if !Task.isCancelled, !hasFailed {
-                        logger.notice("estimates not renewed; trying again", metadata: ["error": "\(error)"])
-                    }
-                    hasFailed = true
-                }
-                try? await clock.sleep(for: Self.interval)
-            }
-        }
+        await repeatUntilShutdown(
+            every: Self.interval, on: clock, logger, failure: "estimates not renewed; trying again"
+        ) { try await queue.refreshEstimates() }
     }
 }

@@ -39,7 +39,7 @@ struct ErrorMiddleware: RouterMiddleware {
             var metadata: Logger.Metadata = ["error": "\(error)"]
             if (error as? PostgresError)?.isOfUnnamedPooler ?? false { metadata["remedy"] = "\(UnnamedPooler.remedy)" }
             logger.error("request failed", metadata: metadata)
-        } else if [.unavailable, .storageFull, .storageUnavailable].contains(problem.kind) {
+        } else if problem.kind.isOfServer {
             var metadata: Logger.Metadata = ["error": "\(error)"]
             if let fault = error as? StorageFault {
                 metadata["folder"] = "\(fault.folder)"

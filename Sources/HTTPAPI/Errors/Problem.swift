@@ -64,6 +64,9 @@ struct Problem: Error, Sendable {
             }
         }
 
+        /// Whether the server or its surroundings are at fault, and not the request.
+        var isOfServer: Bool { status.kind == .serverError }
+
         var title: String {
             switch self {
             case .malformed: "The request cannot be read"

@@ -52,7 +52,7 @@ struct InstallationFault: Error, Equatable {
         case let failure as StageFailure where failure.fault == .installation:
             self.init(failure.code == .unavailable ? .stage : .program, failure.detail)
         case let error as RecordingError where error.code == .unknownKey: self.init(.key, "\(error)")
-        case let fault as StorageFault: self.init(.recordings, "UPLOAD_DIR cannot be used: \(fault)")
+        case let fault as StorageFault: self.init(fault)
         // The worker opens recordings, and makes directories and files of its own. Only a stage reads a recording.
         case let error as Errno: self.init(.workFolder, "a file of the worker: \(error)")
         case let error as FileSystemError:
@@ -61,6 +61,9 @@ struct InstallationFault: Error, Equatable {
         default: return nil
         }
     }
+
+    /// The folder of the recordings cannot be used.
+    init(_ fault: StorageFault) { self.init(.recordings, "UPLOAD_DIR cannot be used: \(fault)") }
 }
 
 extension RecordingStore {
@@ -72,13 +75,7 @@ extension RecordingStore {
     /// - Returns: The recording, or nil if it alone is missing.
     /// - Throws: ``InstallationFault``; `RecordingError` for a damaged recording.
     func openForWork(key: String) async throws -> RecordingFile? {
-        do {
-            if let recording = try await open(key: key) { return recording }
-        } catch let fault as StorageFault {
-            throw InstallationFault(.recordings, "UPLOAD_DIR cannot be used: \(fault)")
-        } catch let error as Errno {
-            throw InstallationFault(.recordings, "a recording in UPLOAD_DIR cannot be opened: \(error)")
-        }
+        if let recording = try await openIfThere(key: key) { return recording }
         do {
             guard try await hasFiles() else {
                 throw InstallationFault(.recordings, "UPLOAD_DIR is empty; is its file system mounted?")
@@ -98,16 +95,22 @@ extension RecordingStore {
         var count = 0
         for key in keys {
             do {
-                if try await open(key: key) == nil { count += 1 }
+                if try await openIfThere(key: key) == nil { count += 1 }
             } catch is RecordingError {
                 // The file is there.
-            } catch let fault as StorageFault {
-                throw InstallationFault(.recordings, "UPLOAD_DIR cannot be used: \(fault)")
-            } catch let error as Errno {
-                throw InstallationFault(.recordings, "a recording in UPLOAD_DIR cannot be opened: \(error)")
             }
         }
         return count
+    }
+
+    private func openIfThere(key: String) async throws -> RecordingFile? {
+        do {
+            return try await open(key: key)
+        } catch let fault as StorageFault {
+            throw InstallationFault(fault)
+        } catch let error as Errno {
+            throw InstallationFault(.recordings, "a recording in UPLOAD_DIR cannot be opened: \(error)")
+        }
     }
 
     private func hasFiles() async throws -> Bool {

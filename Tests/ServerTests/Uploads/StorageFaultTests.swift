@@ -28,6 +28,16 @@ import Testing
         #expect(response.headers["Retry-After"] == ["10"], sourceLocation: sourceLocation)
     }
 
+    /// Uploads a recording.
+    ///
+    /// - Returns: Its session.
+    private func uploaded(to clinic: Clinic) async throws -> SessionID {
+        let session = SessionID.random()
+        let upload = Upload(patient: clinic.id(.patient), file: .wav, session: session)
+        #expect(try await clinic.upload(upload, as: .patient).status == 201)
+        return session
+    }
+
     @Test("An upload by the form gets 503, the log says what to do, and the next one is stored without a restart")
     func form() async throws {
         let log = LogMemory()
@@ -73,9 +83,7 @@ import Testing
     @Test("A download gets 503, not 404, and the recording when the folder is back")
     func download() async throws {
         try await withClinic { clinic async throws in
-            let session = SessionID.random()
-            let upload = Upload(patient: clinic.id(.patient), file: .wav, session: session)
-            #expect(try await clinic.upload(upload, as: .patient).status == 201)
+            let session = try await uploaded(to: clinic)
             let path = "/api/sessions/\(session)/recording"
             try await withoutFolder(clinic) { expectAway(try await clinic.request(.GET, path, as: .patient)) }
             #expect(try await clinic.request(.GET, path, as: .patient).body == UploadFile.wav.bytes)
@@ -86,9 +94,7 @@ import Testing
     @Test("The recording of a session that is deleted meanwhile stays listed for removal")
     func deletion() async throws {
         try await withClinic { clinic async throws in
-            let session = SessionID.random()
-            let upload = Upload(patient: clinic.id(.patient), file: .wav, session: session)
-            #expect(try await clinic.upload(upload, as: .patient).status == 201)
+            let session = try await uploaded(to: clinic)
             try await withoutFolder(clinic) {
                 let deleted = try await clinic.request(.DELETE, "/api/sessions/\(session)", as: .therapist)
                 #expect(deleted.status == 204)

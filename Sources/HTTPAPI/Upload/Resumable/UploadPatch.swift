@@ -134,7 +134,7 @@ struct UploadPatch: Sendable {
                         "cannot end a refused upload", metadata: ["upload": "\(id)", "error": "\(error)"])
                 }
             }.value
-        } else if [.internalError, .storageFull, .storageUnavailable, .unavailable].contains(problem.kind) {
+        } else if problem.kind.isOfServer {
             route.metrics.failed(with: problem.kind)
         }
         // The log has the error itself, with the folder and the remedy.
