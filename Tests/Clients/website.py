@@ -13,7 +13,7 @@ from pathlib import Path
 from scene import Link, Server, call, password, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "Tests/Browsers"))
+sys.path[:0] = [str(ROOT / "Tests/Browsers"), str(ROOT / "Tests/PythonSupport")]
 
 from browser import Browser  # noqa: E402
 from engines import Chromium, Setup  # noqa: E402
